@@ -499,6 +499,31 @@ def test_a_line_of_a_film_is_its_moment(tmp_path):
     assert ask(library, parse_query('"3 5"')) == []
 
 
+@pytest.mark.parametrize(
+    ("query", "start", "marked"),
+    [
+        ('"kumquat tree"', 61.25, ["kumquat tree"]),
+        ('"kumquat tree" grew', 61.25, ["kumquat tree", "grew"]),
+        ('"good-bye (for now)"', 67, ["Good- bye (for now)"]),
+        ('"the house"', 64.5, ["the house", "The house"]),
+    ],
+)
+def test_a_phrase_over_lines_of_a_film_begins_with_the_first_of_them(
+    tmp_path, query, start, marked
+):
+    library = Library.create(tmp_path / "films", FINGERPRINT)
+    library.add_root(ROOT)
+    words = (
+        "3.5\tgood evening\n61.25\twhere is the kumquat\n61.25\ttree that grew"
+        "\n64.5\tbehind the\n64.5\thouse? The  house?\n67\tGood-\n69\tbye (for now)\n70\tnight"
+    )
+    film = Segment(Item(ROOT, b"a.mp4", Kind.VIDEO, 1, 0), "0", start=0.0, end=90.0, words=words)
+    library.add([film], np.stack([unit(0, 1, 0)]))
+    (hit,) = ask(library, parse_query(query))
+    assert hit.start == start
+    assert [part for part, is_marked in hit.snippet.parts if is_marked] == marked
+
+
 def test_in_a_large_library_rows_with_the_words_are_scored_too(library, monkeypatch):
     from qvsearch.retrieval import first_pass
 
