@@ -17,6 +17,7 @@ export function card(record, box, view) {
   item.classList.toggle("gone", Boolean(record.gone));
   main.append(...(record.kind === "text" ? passage(record) : picture(record, box)), ...badges(record));
   main.append(h("span", { class: "caption", "aria-hidden": "true" }, nameOf(record)));
+  if (record.marks && record.kind !== "text") main.append(h("span", { class: "words" }, marked(record.snippet, record.marks, multiline)));
   if (record.relevance !== undefined) main.append(relevance(record));
   item.append(checkbox(record), menuButton(record, view));
   if (record.duplicates) item.append(repeats(record, view));

@@ -52,7 +52,7 @@ export function onPlainClick(link, run) {
   });
 }
 
-export const problem = (text) => h("p", { class: "problem", role: "alert" }, text);
+export const problem = (...parts) => h("p", { class: "problem", role: "alert" }, ...parts);
 
 export function svg(tag, attributes, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);

@@ -75,8 +75,10 @@ export function lines(record) {
 
 export const page = (record) => (typeof record.page === "number" ? `page ${record.page}` : "");
 
+export const section = (record) => safe(record.section ?? "");
+
 export const placeOf = (record) =>
-  moment(record) || lines(record) || page(record) || (record.section === undefined ? "" : safe(record.section));
+  moment(record) || lines(record) || page(record) || section(record);
 
 export function size(bytes) {
   const power = Math.min(Math.floor(Math.log(Math.max(bytes, 1)) / Math.log(1024)), UNITS.length - 1);
