@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from qvsearch.library.tokens import located
+from qvsearch.library.words import described
 from qvsearch.paged_text import PageText, page_texts
 from qvsearch.timed_lines import timed_lines
 from qvsearch.types import Kind, Snippet
@@ -43,12 +45,22 @@ def with_snippet(library: Library, hit: Hit, matches: Matches, wanted: Pages | N
     """Return a hit with the best lines of its passage; the same hit if they have no such words.
 
     The moment of a film begins with the line in which most of them begin. A page of a document that
-    is a hit by its words gives way to one behind it that has more of them, if it is `wanted`.
+    is a hit by its words gives way to one behind it that has more of them, if it is `wanted`. A
+    file that is a hit by its words also has those of its path marked, and shows what else has some
+    if no lines do.
     """
+    rows = _rows(library, hit, matches)
+    found = _with_lines(library, hit, rows, matches, wanted)
+    return _with_names(found, matches) if any(map(matches.is_counted, rows.tolist())) else found
+
+
+def _with_lines(
+    library: Library, hit: Hit, rows: NDArray[np.int64], matches: Matches, wanted: Pages | None
+) -> Hit:
+    """Return a hit with the best lines of its passage, given the rows (k,) of its file."""
     segment, weights, quotes = hit.segment, matches.shown, matches.asked.quotes
     if segment.page is not None:
-        return _with_pages(library, hit, matches, wanted)
-    rows = _rows(library, hit, matches)
+        return _with_pages(library, hit, rows, matches, wanted)
     row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
     text = None if row is None else library.words.text(row)
     if not text:  # of a file that was not read for its words yet
@@ -60,6 +72,28 @@ def with_snippet(library: Library, hit: Hit, matches: Matches, wanted: Pages | N
     if best is None:
         return hit
     return replace(hit, start=best[0], snippet=snippet_of(best[1], weights, quotes))
+
+
+def _with_names(hit: Hit, matches: Matches) -> Hit:
+    """Return a hit with the words in its path marked.
+
+    If no lines have any, the title, keywords, places and the like with other words come first.
+    """
+    segment, weights, quotes = hit.segment, matches.shown, matches.asked.quotes
+    item = segment.item
+    above = len(os.fsdecode(os.path.dirname(item.root)))  # folders that no search by words finds
+    found = _found(os.fsdecode(item.location), weights, quotes)
+    named = [each for each in found if each.start >= above]
+    hit = replace(hit, path_marks=_joined([(each.start, each.end) for each in named]))
+    if hit.snippet is not None:
+        return hit
+    other = {each: weights[each] for each in weights.keys() - {each.phrase for each in named}}
+    lines = [each for each in described(segment) if _found(each, other, quotes)]
+    snippet = snippet_of(", ".join(lines), other, quotes)
+    if snippet is None:
+        return hit
+    text = " … ".join(filter(None, (snippet.text, segment.snippet)))
+    return replace(hit, snippet=replace(snippet, text=text))
 
 
 def _best_part(
@@ -87,9 +121,10 @@ def _rows(library: Library, hit: Hit, matches: Matches) -> NDArray[np.int64]:
     return np.intersect1d(rows, matches.rows)
 
 
-def _with_pages(library: Library, hit: Hit, matches: Matches, wanted: Pages | None) -> Hit:
+def _with_pages(
+    library: Library, hit: Hit, rows: NDArray[np.int64], matches: Matches, wanted: Pages | None
+) -> Hit:
     """Return a hit that is a document with the pages that have most of the words."""
-    rows = _rows(library, hit, matches)
     row_of = dict(zip(library.columns.pages[rows].tolist(), rows.tolist(), strict=True))
 
     def best(place: Hit | Moment) -> PageText:
