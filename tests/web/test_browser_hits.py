@@ -147,6 +147,18 @@ def test_cards_of_pages_and_films_show_the_words_of_the_query_until_pointed_at(c
         expect(cards.first.locator(".caption")).to_have_css("opacity", "1")
 
 
+def test_cards_show_a_name_with_words_of_the_query_from_the_first_folder_that_has_them(page):
+    words = opened(page, "/?q=IMG_0003&kind=image").first.locator(".words")
+    assert words.inner_text() == "IMG_0003.jpg"
+    assert words.locator("mark").all_inner_texts() == ["0003"]  # most have the other word
+    words = opened(page, '/?q="clips"&kind=video').first.locator(".words")
+    assert words.inner_text() == f"clips/{names(page)[0]}"
+    assert words.locator("mark").all_inner_texts() == ["clips"]
+    place = opened(page, '/?q="note 1"&kind=text').first.locator(".place")
+    assert place.inner_text().startswith("note 1.txt, line")
+    assert place.locator("mark").all_inner_texts() == ["note 1"]
+
+
 def test_a_card_plays_its_moment_silently_under_the_pointer(page):
     opened(page, "/?q=holiday&kind=video&all=1&glob=*.webm").first.hover()
     video = page.locator(".card video")

@@ -1,5 +1,7 @@
 // Builds elements. Data only ever becomes text or an attribute, never markup.
 
+import { nameOf, safe } from "./text.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export const $ = (id) => document.getElementById(id);
@@ -41,6 +43,13 @@ const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
 export function wordsOf({ snippet, marks }) {
   const characters = Array.from(snippet ?? "");
   return [...new Set((marks ?? []).map(([start, end]) => characters.slice(start, end).join("")))];
+}
+
+// The name of a file, from the first folder on that has words of the query.
+export function named(record) {
+  const { path, path_marks: marks } = record;
+  if (!marks) return [nameOf(record)];
+  return withWords(path.slice(path.lastIndexOf("/", marks[0][0]) + 1), wordsOf({ snippet: path, marks }), safe);
 }
 
 // Other clicks open a link in another tab or window.

@@ -8,12 +8,8 @@ const UNITS = ["bytes", "KB", "MB", "GB", "TB"];
 
 export function safe(text) {
   return String(text).replace(HARMFUL, (character) => {
-    const code = character.charCodeAt(0);
-    const digits = code.toString(16);
-    return (
-      SHORT[character] ??
-      (code < 256 ? `\\x${digits.padStart(2, "0")}` : `\\u${digits.padStart(4, "0")}`)
-    );
+    const digits = character.charCodeAt(0).toString(16);
+    return SHORT[character] ?? (digits.length < 3 ? `\\x${digits.padStart(2, "0")}` : `\\u${digits.padStart(4, "0")}`);
   });
 }
 
