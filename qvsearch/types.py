@@ -251,6 +251,7 @@ class Hit:
     `duplicates` are items folded into this one, whose `relevance` and `score` are the best of all.
     `gone` is true if the file is missing now; it is a hit only if all its duplicates are missing.
     `library` is the folder of the library. `snippet` has the words of the query, if the file does.
+    `path_marks` are `[start, end)` of the characters of the path that are words of the query.
     """
 
     rank: int
@@ -265,6 +266,7 @@ class Hit:
     gone: bool = False
     library: Path | None = None
     snippet: Snippet | None = None
+    path_marks: tuple[tuple[int, int], ...] = ()
 
     @property
     def shown(self) -> Snippet | None:
@@ -279,6 +281,7 @@ class Hit:
     def to_dict(self) -> dict[str, object]:
         """Return the hit as `search --json` prints it, without absent fields."""
         segment, item, shown = self.segment, self.segment.item, self.shown
+        path = path_fields("path", item.location)
         library = {} if self.library is None else path_fields("library", os.fsencode(self.library))
         return present(
             {
@@ -287,7 +290,8 @@ class Hit:
                 "score": rounded(self.score),
                 "id": segment.item_id,
                 "kind": item.kind.value,
-                **path_fields("path", item.location),
+                **path,
+                "path_marks": ("path" in path and list(map(list, self.path_marks))) or None,
                 **unreachable_root(item),
                 "gone": self.gone or None,
                 **place_fields(self.start, self.end, segment),

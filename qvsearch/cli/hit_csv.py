@@ -12,7 +12,8 @@ from qvsearch.cli.output import write
 from qvsearch.display import safe_text
 
 COLUMNS = (
-    *("query", "rank", "relevance", "score", "id", "kind", "path", "path_b64", "root"),
+    *("query", "rank", "relevance", "score", "id", "kind", "path", "path_b64"),
+    *("path_marks", "root"),
     *("start", "end", "clip", "lines", "section", "snippet", "marks", "width", "height"),
     *("taken", "taken_from", "camera", "latitude", "longitude", "duration"),
     *("page", "pages", "pictures", "partial", "damaged", "several"),

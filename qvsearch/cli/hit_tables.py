@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from qvsearch.cli.layout import (
+    MARKED,
     Column,
     Row,
     indent_of,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 SHOWN_MOMENTS = 3  # the best of an item's others; --json has all
 SHOWN_SEGMENTS = 10  # of a file that is explained
 SNIPPET_WIDTH = 200  # if no terminal is narrower
-MARKED = "not dim bold"  # words of the query
 _SPACES = re.compile(r"\s+")
 NO_NAMES: Mapping[Path | None, str] = {}  # of libraries, if there is only one
 
@@ -220,7 +220,8 @@ def _table(
         )
         # a listed file has no relevance, and is below no cut
         row_style = "dim" if hit.relevance < cut else style
-        rows.append(Row(cells, link(hit.segment.item.location), _below(hit), row_style))
+        path = link(hit.segment.item.location, hit.path_marks)
+        rows.append(Row(cells, path, _below(hit), row_style))
     return columns, rows
 
 

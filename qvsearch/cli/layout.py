@@ -21,8 +21,10 @@ from rich.text import Text
 
 from qvsearch.cli.output import safe_text, write
 from qvsearch.display import file_url
+from qvsearch.types import Snippet
 
 GAP = 2  # between columns
+MARKED = "not dim bold"  # words of the query
 LEAST_BELOW = 20  # least width of the lines below a path
 LEAST_WIDTH = 16  # least width that columns of numbers leave for the others
 
@@ -60,10 +62,18 @@ def print_table(
     print_parts(console, [table])
 
 
-def link(location: bytes) -> Text:
-    """Return a path, short; a terminal opens an absolute one with a click."""
-    style = Style(link=file_url(location)) if location.startswith(b"/") else ""
-    return Text(safe_text(short_path(location)), style=style)
+def link(location: bytes, marks: Sequence[tuple[int, int]] = ()) -> Text:
+    """Return a path, short; a terminal opens an absolute one with a click.
+
+    `marks` are `[start, end)` of the path's characters.
+    """
+    text = Text(style=Style(link=file_url(location)) if location.startswith(b"/") else "")
+    shown = os.fsdecode(short_path(location))
+    left_out = len(os.fsdecode(location)) - len(shown)
+    own = ((max(0, start - left_out), end - left_out) for start, end in marks)
+    for part, is_marked in Snippet(shown, tuple(each for each in own if each[1] > 0)).parts:
+        text.append(safe_text(part), MARKED if is_marked else "")
+    return text
 
 
 def short_path(location: bytes) -> bytes:

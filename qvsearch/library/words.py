@@ -131,13 +131,18 @@ def about(segment: Segment) -> str:
 
     The first row of each file has it beside its own words.
     """
-    item, metadata = segment.item, segment.metadata
-    path = os.path.join(os.path.basename(item.root), item.path)
+    path = os.path.join(os.path.basename(segment.item.root), segment.item.path)
+    return "\n".join([os.fsdecode(path), *described(segment)])
+
+
+def described(segment: Segment) -> list[str]:
+    """Return the title, author, keywords, camera and places of a file."""
+    metadata = segment.metadata
     places: tuple[str, ...] = ()
     if metadata.latitude is not None and metadata.longitude is not None:
         places = _places_near(round(metadata.latitude, 3), round(metadata.longitude, 3))
     fields = (metadata.title, metadata.author, *(metadata.keywords or ()), metadata.camera, *places)
-    return "\n".join([os.fsdecode(path), *(each for each in fields if each)])
+    return [each for each in fields if each]
 
 
 @lru_cache(MOST_PLACES)

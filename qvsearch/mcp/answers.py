@@ -59,6 +59,7 @@ class HitAnswer(PathFields, PartFields):
     score: NotRequired[float]
     gone: NotRequired[bool]
     clip: NotRequired[bool]
+    path_marks: NotRequired[list[list[int]]]
     snippet: NotRequired[str]
     marks: NotRequired[list[list[int]]]
     width: NotRequired[int]

@@ -43,13 +43,15 @@ def hit_record(hit: Hit, library: Path, *used: Mapping[str, object]) -> dict[str
     kind (string): `image`, `video`, `text` or `document`
     path (string): absolute path
     path_b64 (string): bytes of the path in base64, instead of `path`, if they are not UTF-8
+    path_marks (list of two integers): ranges of the path that are words of the query
     root (string): name of a shared table's root that this computer does not reach;
         `path` begins with it
     start, end (number, seconds): moment of a video, from `start` up to `end`
     clip (boolean): true if the best vector is of a clip, not of one frame
     lines (two integers): first and last line of a passage, from 1
     section (string): place of a passage that has no lines, e.g. `slide 3`
-    snippet (string): lines of the passage with the query's words, or its beginning
+    snippet (string): lines of the passage with the query's words, or its beginning, with a title,
+        keyword or place before it if these have words
     marks (list of two integers): ranges of the snippet that are words of the query, as the numbers
         of the first character, from 0, and of the one after the last
     width, height (integer, pixels): of the upright image or video

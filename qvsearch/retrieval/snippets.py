@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
-from typing import TYPE_CHECKING
+from itertools import accumulate, takewhile
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from qvsearch.library.tokens import located
+from qvsearch.library.words import described
 from qvsearch.paged_text import PageText, page_texts
 from qvsearch.retrieval.named_files import are_among
 from qvsearch.timed_lines import timed_lines
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     Pages = tuple[int, int]  # the first and the last
 
+_Place = TypeVar("_Place", int, float)  # of a part: a page, or seconds
 LENGTH = 200  # characters
 LEAD = 40  # characters before the first of the words
 AGAIN = 0.1  # of a word's weight, if it is there already
@@ -41,13 +45,23 @@ class _Found:
 def with_snippet(library: Library, hit: Hit, matches: Matches, wanted: Pages | None) -> Hit:
     """Return a hit with the best lines of its passage; the same hit if they have no such words.
 
-    The moment of a film begins with the line that has most of them. A page of a document that is a
-    hit by its words gives way to one behind it that has more of them, if it is `wanted`.
+    The moment of a film begins with the line in which most of them begin. A page of a document that
+    is a hit by its words gives way to one behind it that has more of them, if it is `wanted`. A
+    file that is a hit by its words also has those of its path marked, and shows what else has some
+    if no lines do.
     """
+    rows = _rows(library, hit, matches)
+    found = _with_lines(library, hit, rows, matches, wanted)
+    return _with_names(found, matches) if any(map(matches.is_counted, rows.tolist())) else found
+
+
+def _with_lines(
+    library: Library, hit: Hit, rows: NDArray[np.int64], matches: Matches, wanted: Pages | None
+) -> Hit:
+    """Return a hit with the best lines of its passage, given the rows (k,) of its file."""
     segment, weights, quotes = hit.segment, matches.shown, matches.asked.quotes
     if segment.page is not None:
-        return _with_pages(library, hit, matches, wanted)
-    rows = _rows(library, hit, matches)
+        return _with_pages(library, hit, rows, matches, wanted)
     row = next((each for each in rows.tolist() if library.segments[each] == segment), None)
     text = None if row is None else library.words.text(row)
     if not text:  # of a file that was not read for its words yet
@@ -55,13 +69,51 @@ def with_snippet(library: Library, hit: Hit, matches: Matches, wanted: Pages | N
         return hit if snippet is None else replace(hit, snippet=snippet)
     if segment.item.kind is not Kind.VIDEO:
         return replace(hit, snippet=snippet_of(text, weights, quotes))
-    lines = timed_lines(text)
-    best = max(
-        lines, key=lambda line: _value(_found(line.text, weights, quotes), weights), default=None
-    )
-    if best is None or (snippet := snippet_of(best.text, weights, quotes)) is None:
+    best = _best_part(timed_lines(text), weights, quotes)
+    if best is None:
         return hit
-    return replace(hit, start=best.time, snippet=snippet)
+    return replace(hit, start=best[0], snippet=snippet_of(best[1], weights, quotes))
+
+
+def _with_names(hit: Hit, matches: Matches) -> Hit:
+    """Return a hit with the words in its path marked.
+
+    If no lines have any, the title, keywords, places and the like with other words come first.
+    """
+    segment, weights, quotes = hit.segment, matches.shown, matches.asked.quotes
+    item = segment.item
+    above = len(os.fsdecode(os.path.dirname(item.root)))  # folders that no search by words finds
+    found = _found(os.fsdecode(item.location), weights, quotes)
+    named = [each for each in found if each.start >= above]
+    hit = replace(hit, path_marks=_joined([(each.start, each.end) for each in named]))
+    if hit.snippet is not None:
+        return hit
+    other = {each: weights[each] for each in weights.keys() - {each.phrase for each in named}}
+    lines = [each for each in described(segment) if _found(each, other, quotes)]
+    snippet = snippet_of(", ".join(lines), other, quotes)
+    if snippet is None:
+        return hit
+    text = " … ".join(filter(None, (snippet.text, segment.snippet)))
+    return replace(hit, snippet=replace(snippet, text=text))
+
+
+def _best_part(
+    parts: Sequence[tuple[_Place, str]], weights: Mapping[Phrase, float], quotes: Sequence[Quote]
+) -> tuple[_Place, str] | None:
+    """Return the part of a text in which most of the words begin, by weight; None if none do.
+
+    The text of the next parts follows if a phrase runs over them.
+    """
+    text = " ".join(own for _, own in parts)
+    starts = list(accumulate((len(own) + 1 for _, own in parts), initial=0))
+    begun: dict[int, list[_Found]] = {}
+    for each in _found(text, weights, quotes):
+        begun.setdefault(bisect_right(starts, each.start) - 1, []).append(each)
+    if not begun:
+        return None
+    best = max(begun, key=lambda part: _value(begun[part], weights))
+    last = bisect_left(starts, max(each.end for each in begun[best]))
+    return parts[best][0], text[starts[best] : starts[last]]
 
 
 def _rows(library: Library, hit: Hit, matches: Matches) -> NDArray[np.int64]:
@@ -70,9 +122,10 @@ def _rows(library: Library, hit: Hit, matches: Matches) -> NDArray[np.int64]:
     return rows[are_among(rows, matches.rows)]
 
 
-def _with_pages(library: Library, hit: Hit, matches: Matches, wanted: Pages | None) -> Hit:
+def _with_pages(
+    library: Library, hit: Hit, rows: NDArray[np.int64], matches: Matches, wanted: Pages | None
+) -> Hit:
     """Return a hit that is a document with the pages that have most of the words."""
-    rows = _rows(library, hit, matches)
     row_of = dict(zip(library.columns.pages[rows].tolist(), rows.tolist(), strict=True))
 
     def best(place: Hit | Moment) -> PageText:
@@ -104,7 +157,8 @@ def _best_page(
         return pages[0]
     first, last = wanted or (1, math.inf)
     pages = [each for each in pages if first <= each.page <= last] or pages[:1]
-    return max(pages, key=lambda page: _value(_found(page.text, weights, quotes), weights))
+    best = _best_part(pages, weights, quotes)
+    return pages[0] if best is None else PageText(*best)
 
 
 def snippet_of(

@@ -162,7 +162,7 @@ def test_every_field_of_a_hit_is_described_with_its_type():
         rerank_score=0.5,
     )
     full = replace(full, duplicates=(Item(b"/a", b"", *ITEM),), gone=True)
-    full = replace(full, snippet=Snippet("a b", ((2, 3),)))
+    full = replace(full, snippet=Snippet("a b", ((2, 3),)), path_marks=((1, 2),))
     files = ({"saved": "/clips/a.mp4"}, {"copy": "/copies/a.mp4"})
     everything = records.hit_record(full, Path("/lib"), *files)
     files = ({"saved_b64": "L/8="}, {"copy_b64": "L/8="})

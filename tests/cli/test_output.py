@@ -204,6 +204,18 @@ def test_the_name_of_a_near_duplicate_is_shown_as_it_is(capsysbinary):
     assert b"like it: /photos/two\\nlines, two  spaces.jpg\n" in capsysbinary.readouterr().out
 
 
+def test_words_of_the_query_in_a_path_are_marked_where_it_is_shown(tmp_path, monkeypatch):
+    from qvsearch.cli.layout import link
+
+    monkeypatch.chdir(tmp_path)
+    location = os.fsencode(tmp_path) + b"/red\x1b star \xff red.jpg"
+    start = len(str(tmp_path)) + 1
+    path = link(location, [(0, 2), (start, start + 3), (start + 12, start + 15)])
+    assert path.plain == r"red\x1b star \xff red.jpg"
+    assert [path.plain[each.start : each.end] for each in path.spans] == ["red", "red"]
+    assert link(b"/photos/a.jpg", [(1, 7)]).spans[0].start == 1
+
+
 def test_paths_in_a_pipe_are_exact_bytes(capsysbinary):
     hits = [hit(name) for name in NAMES]
     output.write_paths(hits, b"\0")

@@ -84,6 +84,10 @@ def test_words_of_pages_between_the_indexed_ones_are_found_on_their_page(tmp_pat
     assert [colour_of(each.images[0]) for each in reranker.seen] == ["blue"]
     [other] = search(library, '"Chapter 34"', ColourEmbedder(), OPTIONS)
     assert (place_text(other), other.shown.text) == ("page 34", "Chapter 34")
+    # a phrase that runs over two pages is on the first of them
+    [other] = search(library, '"34 invoice"', ColourEmbedder(), OPTIONS)
+    assert (place_text(other), other.shown.text) == ("page 34", "Chapter 34 Invoice INV-2024-0117")
+    assert other.shown.marks == ((8, 18),)
 
 
 def test_words_on_several_pages_are_no_answer_together(tmp_path):

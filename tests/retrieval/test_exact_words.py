@@ -479,6 +479,45 @@ def test_a_snippet_marks_quotes_with_their_signs(library):
         assert [part for part, is_marked in hit.snippet.parts if is_marked] == marked
 
 
+@pytest.mark.parametrize(
+    ("query", "path_marks", "snippet", "marked"),
+    [
+        ("zermatt", ["Zermatt"], None, []),
+        ('"07 zermatt"', ["07 Zermatt"], None, []),
+        (
+            "zermatt gornergrat alps",
+            ["Zermatt"],
+            "Gornergrat, Alps of Valais",
+            ["Gornergrat", "Alps"],
+        ),
+        ("leica", [], "LEICA M6", ["LEICA"]),
+        ("a red star", [], None, []),
+    ],
+)
+def test_words_of_a_name_a_keyword_or_a_camera_are_marked(
+    library, query, path_marks, snippet, marked
+):
+    about = Metadata(camera="LEICA M6", keywords=("Gornergrat", "Alps of Valais", "red"))
+    item = Item(b"/zermatt/trips", b"2019-07 Zermatt/a.jpg", Kind.IMAGE, 1, 0)
+    library.add_root(item.root)
+    library.add([Segment(item, "1", metadata=about)], np.stack([unit(0, 1, 1)]))
+    hits = ask(library, query, min_relevance=0, top=100)
+    [hit] = [hit for hit in hits if hit.segment.item == item]
+    path = str(hit.path)
+    assert [path[start:end] for start, end in hit.path_marks] == path_marks
+    assert (hit.snippet and hit.snippet.text) == snippet
+    parts = hit.snippet.parts if hit.snippet else ()
+    assert [part for part, is_marked in parts if is_marked] == marked
+
+
+def test_a_title_with_the_words_comes_before_the_beginning_of_a_text(library):
+    letter = replace(text(b"a.txt", f"Dear Ann {FILLER}"), metadata=Metadata(title="The Quokka"))
+    library.add([letter], np.stack([unit(0, 1, 1)]))
+    hit = ask(library, "quokka")[0]
+    rest = (f" … {letter.snippet}", False)
+    assert list(hit.snippet.parts) == [("The ", False), ("Quokka", True), rest]
+
+
 def test_words_without_spaces_are_marked_by_characters():
     snippet = snippet_of("今天的会议报告在图书馆", {("会议",): 1.0, ("议报",): 1.0, ("报告",): 1.0})
     assert list(snippet.parts) == [("今天的", False), ("会议报告", True), ("在图书馆", False)]
@@ -497,6 +536,31 @@ def test_a_line_of_a_film_is_its_moment(tmp_path):
     assert (hit.segment.item.path, hit.start, hit.end) == (b"0.mp4", 61.25, 90.0)
     assert hit.snippet.text == "where is the kumquat"
     assert ask(library, parse_query('"3 5"')) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "start", "marked"),
+    [
+        ('"kumquat tree"', 61.25, ["kumquat tree"]),
+        ('"kumquat tree" grew', 61.25, ["kumquat tree", "grew"]),
+        ('"good-bye (for now)"', 67, ["Good- bye (for now)"]),
+        ('"the house"', 64.5, ["the house", "The house"]),
+    ],
+)
+def test_a_phrase_over_lines_of_a_film_begins_with_the_first_of_them(
+    tmp_path, query, start, marked
+):
+    library = Library.create(tmp_path / "films", FINGERPRINT)
+    library.add_root(ROOT)
+    words = (
+        "3.5\tgood evening\n61.25\twhere is the kumquat\n61.25\ttree that grew"
+        "\n64.5\tbehind the\n64.5\thouse? The  house?\n67\tGood-\n69\tbye (for now)\n70\tnight"
+    )
+    film = Segment(Item(ROOT, b"a.mp4", Kind.VIDEO, 1, 0), "0", start=0.0, end=90.0, words=words)
+    library.add([film], np.stack([unit(0, 1, 0)]))
+    (hit,) = ask(library, parse_query(query))
+    assert hit.start == start
+    assert [part for part, is_marked in hit.snippet.parts if is_marked] == marked
 
 
 def test_in_a_large_library_rows_with_the_words_are_scored_too(library, monkeypatch):

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
-from support.browsing import fresh, names
+from support.browsing import fresh, index, names, serving
+from support.coloured_pages import write_pdf
 from support.drawn_album import HOSTILE
+from support.hostile_videos import film
 
 from qvsearch.display import safe_text
 
@@ -120,6 +122,41 @@ def test_a_text_marks_the_words_of_the_query(page, album):
     page.locator("mark.line").first.wait_for()
     marked = page.locator("mark.line mark, div.line mark").all_inner_texts()
     assert {each.lower() for each in marked} == {word}
+
+
+def test_cards_of_pages_and_films_show_the_words_of_the_query_until_pointed_at(chromium, tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    write_pdf(files / "report.pdf", ("grey", "An <b>ode</b> to the quokka"))
+    (files / "film.mp4").write_bytes(film("mp4"))
+    (files / "film.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nWhere is the\nquokka?\n")
+    library = index(tmp_path, "files", cache=tmp_path)
+    with serving(library, tmp_path) as address, fresh(chromium, address) as page:
+        for query, said in (
+            ('"the quokka"', ["An <b>ode</b> to the quokka", "Where is the quokka?"]),
+            ("a grey page", []),
+            ('"THE quokka"', ["An <b>ode</b> to the quokka", "Where is the quokka?"]),
+        ):
+            cards = opened(page, f"/?q={query}&all=1")
+            words = cards.locator(".words")
+            assert sorted(words.all_inner_texts()) == said
+        assert words.locator("mark").all_inner_texts() == ["the quokka"] * 2
+        expect(words.first).to_have_css("opacity", "1")
+        cards.first.hover()
+        expect(words.first).to_have_css("opacity", "0")
+        expect(cards.first.locator(".caption")).to_have_css("opacity", "1")
+
+
+def test_cards_show_a_name_with_words_of_the_query_from_the_first_folder_that_has_them(page):
+    words = opened(page, "/?q=IMG_0003&kind=image").first.locator(".words")
+    assert words.inner_text() == "IMG_0003.jpg"
+    assert words.locator("mark").all_inner_texts() == ["0003"]  # most have the other word
+    words = opened(page, '/?q="clips"&kind=video').first.locator(".words")
+    assert words.inner_text() == f"clips/{names(page)[0]}"
+    assert words.locator("mark").all_inner_texts() == ["clips"]
+    place = opened(page, '/?q="note 1"&kind=text').first.locator(".place")
+    assert place.inner_text().startswith("note 1.txt, line")
+    assert place.locator("mark").all_inner_texts() == ["note 1"]
 
 
 def test_a_card_plays_its_moment_silently_under_the_pointer(page):

@@ -15,7 +15,7 @@ async function asked(request, done) {
   }
 }
 
-export const ACTIONS = [
+const ACTIONS = [
   {
     label: "Open",
     icon: "open",
@@ -53,7 +53,7 @@ export function runKey(event, record, view) {
   return action !== undefined;
 }
 
-export function showMenu(record, anchor, view) {
+function showMenu(record, anchor, view) {
   const menu = $("menu");
   const items = possible().map((action) => {
     const item = button(action.label, { name: action.icon, text: action.label, role: "menuitem" });

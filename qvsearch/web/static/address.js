@@ -1,9 +1,6 @@
 // The address of the page is the query: it has the names that the server reads, so that a search
 // can be kept, shared, and gone back to.
 
-export const LISTS = [
-  "not", "without", "like", "unlike", "kind", "under", "glob", "suffix", "keyword", "library",
-];
 export const QUERY = ["q", "not", "without", "like", "unlike", "upload"];
 export const FILTERS = [
   "kind", "under", "glob", "after", "before", "camera", "near", "min_size", "duration", "orientation",

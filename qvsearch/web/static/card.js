@@ -1,7 +1,7 @@
 // The card of a hit in the grid.
 
 import { menuButton, runKey } from "./actions.js";
-import { h, icon, marked, onPlainClick, share } from "./dom.js";
+import { h, icon, marked, named, onPlainClick, share } from "./dom.js";
 import { preview } from "./preview.js";
 import * as selection from "./selection.js";
 import { sideFor, thumbnail } from "./server.js";
@@ -17,6 +17,8 @@ export function card(record, box, view) {
   item.classList.toggle("gone", Boolean(record.gone));
   main.append(...(record.kind === "text" ? passage(record) : picture(record, box)), ...badges(record));
   main.append(h("span", { class: "caption", "aria-hidden": "true" }, nameOf(record)));
+  const words = record.marks ? marked(record.snippet, record.marks, multiline) : record.path_marks && named(record);
+  if (words && record.kind !== "text") main.append(h("span", { class: "words" }, words));
   if (record.relevance !== undefined) main.append(relevance(record));
   item.append(checkbox(record), menuButton(record, view));
   if (record.duplicates) item.append(repeats(record, view));
@@ -53,10 +55,10 @@ function withoutPicture(record, source) {
 }
 
 function passage(record) {
-  const place = [nameOf(record), placeOf(record)].filter(Boolean).join(", ");
+  const place = placeOf(record);
   const text = record.snippet ?? "";
   return [
-    h("span", { class: "place" }, icon("text"), h("span", null, place)),
+    h("span", { class: "place" }, icon("text"), h("span", null, named(record), place && `, ${place}`)),
     h("span", { class: text.length < SHORT ? "snippet short" : "snippet" }, marked(text, record.marks, multiline)),
   ];
 }

@@ -3,7 +3,7 @@
 import * as address from "./address.js";
 import { button, h } from "./dom.js";
 import { thumbnail } from "./server.js";
-import { clock, count, date, folderOf, kindName, languageName, lines, moment, pathOf, safe, size } from "./text.js";
+import { clock, count, date, folderOf, kindName, languageName, lines, moment, pathOf, safe, section, size } from "./text.js";
 
 const FROM = { xmp: "from an .xmp file", json: "from a .json file", name: "from its name" };
 
@@ -15,7 +15,7 @@ export function details(record) {
   const rows = [
     ["Kind", record.page === true ? "page or screenshot" : kindName(record.kind)],
     ["Moment", moment(record)],
-    ["Passage", lines(record) || (record.section === undefined ? "" : safe(record.section))],
+    ["Passage", lines(record) || section(record)],
     ["Title", shown(record.title)],
     ["Author", shown(record.author)],
     ["Keywords", (record.keywords ?? []).map(safe).join(", ")],
@@ -32,10 +32,8 @@ export function details(record) {
     ["Library", pathOf(record, "library")],
   ].filter(([, value]) => value);
   const list = rows.flatMap(([name, value]) => [h("dt", null, name), h("dd", null, value)]);
-  const narrower = [
-    button("This folder", { onclick: () => address.setAll("under", [folderOf(record)]) }),
-  ];
-  if (record.path === undefined) narrower.pop(); // a name that is not text fits no address
+  const narrower = []; // a name that is not text fits no address
+  if (record.path !== undefined) narrower.push(button("This folder", { onclick: () => address.setAll("under", [folderOf(record)]) }));
   if (place) {
     const near = `${record.latitude},${record.longitude},5`;
     narrower.push(button("Near here", { onclick: () => address.set("near", near) }));

@@ -1,5 +1,7 @@
 // Builds elements. Data only ever becomes text or an attribute, never markup.
 
+import { nameOf, safe } from "./text.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export const $ = (id) => document.getElementById(id);
@@ -43,6 +45,13 @@ export function wordsOf({ snippet, marks }) {
   return [...new Set((marks ?? []).map(([start, end]) => characters.slice(start, end).join("")))];
 }
 
+// The name of a file, from the first folder on that has words of the query.
+export function named(record) {
+  const { path, path_marks: marks } = record;
+  if (!marks) return [nameOf(record)];
+  return withWords(path.slice(path.lastIndexOf("/", marks[0][0]) + 1), wordsOf({ snippet: path, marks }), safe);
+}
+
 // Other clicks open a link in another tab or window.
 export function onPlainClick(link, run) {
   link.addEventListener("click", (event) => {
@@ -52,7 +61,7 @@ export function onPlainClick(link, run) {
   });
 }
 
-export const problem = (text) => h("p", { class: "problem", role: "alert" }, text);
+export const problem = (...parts) => h("p", { class: "problem", role: "alert" }, ...parts);
 
 export function svg(tag, attributes, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);

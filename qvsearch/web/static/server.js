@@ -1,6 +1,6 @@
 // The server's interface, as /api describes it.
 
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;

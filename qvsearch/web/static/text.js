@@ -8,12 +8,8 @@ const UNITS = ["bytes", "KB", "MB", "GB", "TB"];
 
 export function safe(text) {
   return String(text).replace(HARMFUL, (character) => {
-    const code = character.charCodeAt(0);
-    const digits = code.toString(16);
-    return (
-      SHORT[character] ??
-      (code < 256 ? `\\x${digits.padStart(2, "0")}` : `\\u${digits.padStart(4, "0")}`)
-    );
+    const digits = character.charCodeAt(0).toString(16);
+    return SHORT[character] ?? (digits.length < 3 ? `\\x${digits.padStart(2, "0")}` : `\\u${digits.padStart(4, "0")}`);
   });
 }
 
@@ -75,8 +71,10 @@ export function lines(record) {
 
 export const page = (record) => (typeof record.page === "number" ? `page ${record.page}` : "");
 
+export const section = (record) => safe(record.section ?? "");
+
 export const placeOf = (record) =>
-  moment(record) || lines(record) || page(record) || (record.section === undefined ? "" : safe(record.section));
+  moment(record) || lines(record) || page(record) || section(record);
 
 export function size(bytes) {
   const power = Math.min(Math.floor(Math.log(Math.max(bytes, 1)) / Math.log(1024)), UNITS.length - 1);

@@ -129,7 +129,7 @@ function about(next) {
     ...head,
     ...(next.relevance === undefined ? [] : [relevance]),
     h("div", { class: "actions" }, ...actions),
-    ...(next.snippet && next.kind !== "text" ? [quote(next)] : []),
+    ...(next.snippet && next.kind !== "text" ? [h("blockquote", null, marked(next.snippet, next.marks, multiline))] : []),
     reason,
     facts,
     repeats,
@@ -149,8 +149,6 @@ function press(buttons, one) {
 }
 
 const group = (label, choices) => h("div", { class: "quick", role: "group", "aria-label": label }, ...choices);
-
-const quote = (next) => h("blockquote", null, marked(next.snippet, next.marks, multiline));
 
 async function explain() {
   const number = shown;
@@ -215,7 +213,7 @@ async function missing(next, source, image) {
   const answer = await response?.json().catch(() => null);
   const reason = answer?.error ?? "There is no picture of this file.";
   if (number !== shown) return;
-  image.replaceWith(h("p", { class: "problem", role: "alert" }, icon(next.kind), h("span", null, safe(reason))));
+  image.replaceWith(problem(icon(next.kind), h("span", null, safe(reason))));
 }
 
 function video(next) {
