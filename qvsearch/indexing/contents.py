@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qvsearch.errors import system_reason
-from qvsearch.files import content_hash
+from qvsearch.files import content_hash, read_start
 from qvsearch.indexing.batching import Embedded
+from qvsearch.media import subtitles
+from qvsearch.media.companion import companions
 from qvsearch.types import Item, Kind, Segment, Skipped
 
 if TYPE_CHECKING:
@@ -55,6 +59,19 @@ def _hash(item: Item) -> str | Skipped:
     return digest
 
 
+def said_beside(item: Item) -> str:
+    """Return a hash of the files beside a file that complete it; empty without any."""
+    if item.kind is Kind.TEXT:
+        return ""
+    contents = list(companions(item.location))
+    if item.kind is Kind.VIDEO:
+        for path in subtitles.files_beside(item.location):
+            with suppress(OSError):  # the decoder passes over it, too
+                contents.append(read_start(path, subtitles.MOST_BYTES))
+    digests = [hashlib.sha256(each).digest() for each in contents]
+    return hashlib.sha256(b"".join(digests)).hexdigest() if any(contents) else ""
+
+
 def copies(items: Sequence[Item], known: Iterable[Segment]) -> dict[bytes, Content]:
     """Return, by location, the content of items that is known or comes earlier among them.
 
@@ -83,7 +100,7 @@ class Underway:
     """A file that is being decoded or embedded; `twins` are others that have its content."""
 
     item: Item
-    content: Content
+    content: tuple[Content, str]  # and what the files beside it say
     twins: list[Item] = field(default_factory=list)
 
 
@@ -95,7 +112,7 @@ class ContentIndex:
         self._rows: dict[Content, list[list[int]]] = {}  # of each file that has the content
         self._outdated: set[Content] = set()
         self._by_location: dict[bytes, Underway] = {}
-        self._by_content: dict[Content, Underway] = {}
+        self._by_content: dict[tuple[Content, str], Underway] = {}
 
     def add(self, rows: list[int]) -> None:
         """Add the rows of a file."""
@@ -110,8 +127,11 @@ class ContentIndex:
         """Return whether there ever were rows of this content."""
         return bool(self._rows.get(content))
 
-    def find(self, content: Content) -> Embedded | None:
-        """Return segments and vectors of this content, from the last added file that has it."""
+    def find(self, item: Item, content: Content) -> Embedded | None:
+        """Return segments and vectors of a file's content, from the last added file that has it.
+
+        None if that file is there, but the files beside the two say different things.
+        """
         segments = self._library.segments
         sources = self._rows.get(content, [])
         while sources and (
@@ -122,16 +142,19 @@ class ContentIndex:
         if not sources:
             return None
         rows = sources[-1]
-        item = segments[rows[0]].item
+        source = segments[rows[0]].item
+        if os.path.lexists(source.location) and said_beside(source) != said_beside(item):
+            return None
         copied = tuple(segments[row] for row in rows)
-        return Embedded(item, copied, self._library.vectors(rows), tuple(rows))
+        return Embedded(source, copied, self._library.vectors(rows), tuple(rows))
 
     def start(self, item: Item, content: Content) -> bool:
         """Return whether to embed a file; if its content is being embedded, it becomes a twin."""
-        if content in self._by_content:
-            self._by_content[content].twins.append(item)
+        whole = content, said_beside(item)
+        if whole in self._by_content:
+            self._by_content[whole].twins.append(item)
             return False
-        self._by_location[item.location] = self._by_content[content] = Underway(item, content)
+        self._by_location[item.location] = self._by_content[whole] = Underway(item, whole)
         return True
 
     def finish(self, location: bytes) -> Underway:

@@ -165,7 +165,7 @@ class Session:
                 self._fail(digest, item)
                 continue
             content = (item.kind, digest)
-            if (source := self._contents.find(content)) is not None:
+            if (source := self._contents.find(item, content)) is not None:
                 self._store(item, source, "reused")
                 self._commits.commit_if_due()
             elif self._contents.start(item, content):

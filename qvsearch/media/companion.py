@@ -54,21 +54,33 @@ def completed(metadata: Metadata, item: Item) -> Metadata:
     """
     if item.kind is Kind.TEXT:
         return metadata
-    folder, name = os.path.split(item.location)
-    try:
-        beside = _beside(folder, Path(os.fsdecode(folder)).stat().st_mtime_ns)
-    except OSError:
-        beside = {}
-    if beside:
-        stem = os.path.splitext(name)[0]
-        # IMG.jpg.xmp belongs to this file alone, IMG.xmp perhaps to a raw file of the same photo
-        for each in (stem + b".xmp", name + b".xmp"):
-            metadata = _with_xmp(metadata, _first(folder, beside, (each,)))
-        takeout = map(os.fsencode, _takeout_names(os.fsdecode(name)))
-        metadata = _with_json(metadata, _first(folder, beside, takeout))
+    name = os.path.basename(item.location)
+    if found := companions(item.location):
+        *packets, takeout = found
+        for packet in packets:
+            metadata = _with_xmp(metadata, packet)
+        metadata = _with_json(metadata, takeout)
     if metadata.taken is None and (taken := name_date(os.fsdecode(name))):
         metadata = replace(metadata, taken=taken, taken_from="name")
     return metadata
+
+
+def companions(location: bytes) -> tuple[bytes, ...]:
+    """Return the contents of IMG.xmp, IMG.jpg.xmp and of Takeout's file, empty for absent ones.
+
+    Without any in the folder the result is empty.
+    """
+    folder, name = os.path.split(location)
+    try:
+        beside = _beside(folder, Path(os.fsdecode(folder)).stat().st_mtime_ns)
+    except OSError:
+        return ()
+    if not beside:
+        return ()
+    # IMG.jpg.xmp belongs to this file alone, IMG.xmp perhaps to a raw file of the same photo
+    packets = (os.path.splitext(name)[0] + b".xmp", name + b".xmp")
+    takeout = map(os.fsencode, _takeout_names(os.fsdecode(name)))
+    return (*(_first(folder, beside, (each,)) for each in packets), _first(folder, beside, takeout))
 
 
 def _first(folder: bytes, beside: dict[bytes, bytes], names: Iterable[bytes]) -> bytes:

@@ -65,13 +65,18 @@ def belongs(name: bytes, films: Iterable[bytes]) -> bytes | None:
 
 def beside(film: bytes) -> list[Line]:
     """Return the lines of the subtitle files beside a film, given its path."""
+    return [line for each in files_beside(film) for line in _read(each)]
+
+
+def files_beside(film: bytes) -> list[bytes]:
+    """Return the paths of the subtitle files beside a film, given its path."""
     folder, name = os.path.split(film)
     try:
         names = _subtitles(folder, Path(os.fsdecode(folder)).stat().st_mtime_ns)
     except OSError:
         return []
     own = (each for each in names if belongs(each, [name]) is not None)
-    return [line for each in islice(own, MOST_FILES) for line in _read(folder, each)]
+    return [os.path.join(folder, each) for each in islice(own, MOST_FILES)]
 
 
 @lru_cache(MAX_FOLDERS)
@@ -80,15 +85,15 @@ def _subtitles(folder: bytes, changed_ns: int) -> list[bytes]:
         return sorted(each.name for each in entries if each.name.lower().endswith(SUFFIXES))
 
 
-def _read(folder: bytes, name: bytes) -> list[Line]:
+def _read(path: bytes) -> list[Line]:
     """Return the lines of a file; none if it cannot be read or is no text."""
     from qvsearch.media.encoding import to_text
 
     try:
-        text = to_text(read_start(os.path.join(folder, name), MOST_BYTES))
+        text = to_text(read_start(path, MOST_BYTES))
     except (OSError, MediaError):
         return []
-    return list(islice(lines(text, os.path.splitext(name)[1].lower()), MOST_LINES))
+    return list(islice(lines(text, os.path.splitext(path)[1].lower()), MOST_LINES))
 
 
 def lines(text: str, suffix: bytes) -> Iterator[Line]:

@@ -43,14 +43,22 @@ def number_forms(text: str) -> Forms:
     return dict(found)
 
 
+def _amounts(whole: str, decimals: str, parts: Phrase) -> Iterator[Phrase]:
+    """Yield other ways to write an amount: with groups or without, and without zeros at its end."""
+    for shown in dict.fromkeys([decimals, decimals.rstrip("0")]):
+        for digits in ((whole,), tuple(_THREES.findall(whole))):
+            form = (*digits, *filter(None, [shown]))
+            if form != parts:
+                yield form
+
+
 def _forms(written: str, parts: Phrase) -> Iterator[Phrase]:
     """Yield other ways to write something, given its tokens."""
     if not any(map(str.isdigit, written)):
         return
-    if number := _GROUPED.fullmatch(written):
-        yield ("".join(tokens(number[1])), *filter(None, [number[2]]))
-    elif (number := _WHOLE.fullmatch(written)) and not _YEAR.fullmatch(written):
-        yield (*_THREES.findall(number[1]), *filter(None, [number[2]]))
+    number = _GROUPED.fullmatch(written) or _WHOLE.fullmatch(written)
+    if number and not _YEAR.fullmatch(written):
+        yield from _amounts("".join(tokens(number[1])), number[2] or "", parts)
     elif number := _VERSION.fullmatch(written):
         yield (number[2] if number[1] else f"v{number[2]}", *parts[1:])
     elif not re.search("[.,'’]", written) and len(parts) > 1:  # noqa: RUF001

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.hostile_videos import seeds
 from support.indexer import (
     DIM,
     FINGERPRINT,
@@ -152,6 +153,61 @@ def test_duplicates_in_a_first_run_are_embedded_once(bench):
     assert sorted(bench.embedder.embedded) == ["other words", "the same words"]
     assert (summary.embedded, summary.reused, summary.segments) == (2, 3, 5)
     assert len({rows[0][2] for rows in bench.rows().values()}) == 2
+
+
+RATED = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description
+xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
+xmp:Rating="%d"/></rdf:RDF></x:xmpmeta>"""
+
+
+def ratings(bench):
+    library = bench.open()
+    return {os.fsdecode(each.item.path): each.metadata.rating for each in library.segments.values()}
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_copies_of_a_photo_have_the_metadata_beside_each(bench, at_once):
+    for name, rating in (("card/a.png", None), ("edited/a.png", 5), ("best/a.png", 4)):
+        picture(bench.root / name, 3)
+        if rating is not None:
+            (bench.root / name).with_suffix(".xmp").write_text(RATED % rating)
+        if not at_once:
+            bench.index()
+    expected = {"card/a.png": None, "edited/a.png": 5, "best/a.png": 4}
+    for force in (False, True):
+        bench.index(force=force)
+        assert ratings(bench) == expected
+
+
+def test_moved_photos_with_metadata_beside_them_cost_no_embedding(bench):
+    for number in range(3):
+        picture(bench.root / f"card/{number}.png", number)
+        (bench.root / f"card/{number}.xmp").write_text(RATED % (number + 1))
+    bench.index()
+    (bench.root / "card").rename(bench.root / "2024")
+    shutil.copytree(bench.root / "2024", bench.root / "copy")
+    summary = bench.index()
+    assert (summary.reused, bench.embedder.embedded) == (6, [])
+    assert ratings(bench) == {
+        f"{folder}/{number}.png": number + 1 for folder in ("2024", "copy") for number in range(3)
+    }
+
+
+def test_copies_of_a_film_have_the_subtitles_beside_each(bench):
+    cue = "1\n00:00:00,000 --> 00:00:01,000\n%s\n"
+    for name, words in (("a", "burgundy"), ("b", "aquamarine"), ("c", "burgundy")):
+        (bench.root / name).mkdir()
+        (bench.root / name / "talk.mp4").write_bytes(seeds()["mp4"])
+        (bench.root / name / "talk.srt").write_text(cue % words)
+    summary = bench.index()
+    assert (summary.embedded, summary.reused) == (2, 1)
+    library = bench.open()
+    found = {
+        word: {os.fsdecode(library.segments[row].item.path) for row in rows.tolist()}
+        for word in ("burgundy", "aquamarine")
+        for rows in [library.words.postings(word)[0]]
+    }
+    assert found == {"burgundy": {"a/talk.mp4", "c/talk.mp4"}, "aquamarine": {"b/talk.mp4"}}
 
 
 def test_one_content_under_two_kinds_is_decoded_as_each(bench):

@@ -198,6 +198,7 @@ JOINED = (  # whose groups are not guessed
     ("+49 30 1234567", "+49301234567"),
     ("INV-2031-0117", "INV20310117"),
 )
+FULL = (("1234.50", "1234.5"), ("1,234.50", "1234.5"), ("1,200.00", "1200"), ("1200.00", "1,200"))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ JOINED = (  # whose groups are not guessed
         for one in each
         for other in dict.fromkeys([*each[:2], each[-1]])
     ]
-    + list(JOINED),
+    + list(JOINED + FULL),
 )
 def test_a_number_is_found_as_others_write_it(library, query, written):
     library.add([text(b"sum.txt", f"{FILLER} is {written}, at 12:01")], np.stack([unit(-1, 0, 0)]))
