@@ -216,7 +216,7 @@ def _jpegs(pictures: Sequence[Pixels]) -> tuple[bytes, ...]:
 def _passages(decoded: Decoded, arguments: ReadArguments) -> Contents:
     """Return the wanted passages with their neighbours; without any wish the first ones."""
     passages = [(each, source.text or "") for each, source in decoded.segments]
-    first, last = _wanted([each for each, _ in passages], arguments)
+    first, last = _wanted(passages, arguments)
     around = NEIGHBOURS if arguments.neighbours is None else arguments.neighbours
     first, last = max(0, first - around), min(len(passages), last + around)
     last = min(last, first + MOST_PASSAGES)
@@ -235,7 +235,7 @@ def _passages(decoded: Decoded, arguments: ReadArguments) -> Contents:
     )
 
 
-def _wanted(passages: Sequence[Segment], arguments: ReadArguments) -> tuple[int, int]:
+def _wanted(passages: Sequence[tuple[Segment, str]], arguments: ReadArguments) -> tuple[int, int]:
     """Return the first wanted passage, and the one after the last; raises QvsearchError."""
     given = [
         name for name in ("lines", "section", "passage") if getattr(arguments, name) is not None
@@ -249,11 +249,13 @@ def _wanted(passages: Sequence[Segment], arguments: ReadArguments) -> tuple[int,
             )
         return arguments.passage - 1, arguments.passage
     if arguments.section is not None:
-        return _in_section([each.section for each in passages], arguments.section)
+        return _in_section(
+            [(each.section or "", text) for each, text in passages], arguments.section
+        )
     if arguments.lines is None:
         return 0, 1
     begin, end = arguments.lines
-    lines = [each.lines or (0, 0) for each in passages]
+    lines = [each.lines or (0, 0) for each, _ in passages]
     found = [number for number, (first, last) in enumerate(lines) if first <= end and begin <= last]
     if not found:
         raise QvsearchError(
@@ -262,15 +264,18 @@ def _wanted(passages: Sequence[Segment], arguments: ReadArguments) -> tuple[int,
     return found[0], found[-1] + 1
 
 
-def _in_section(sections: Sequence[str | None], wanted: str) -> tuple[int, int]:
-    """Return the first passage of a section, and the one after the last; raises QvsearchError."""
-    found = [
-        number
-        for number, each in enumerate(sections)
-        # a passage of several sections names the first and the last
-        if each is not None and f" – {wanted} – " in f" – {each} – "
-    ]
+def _in_section(passages: Sequence[tuple[str, str]], wanted: str) -> tuple[int, int]:
+    """Return the first passage of a section, and the one after the last; raises QvsearchError.
+
+    A passage of several sections names the first and the last; others are headings in its text.
+    """
+    pairs = list(enumerate(passages))
+    found = [at for at, (names, _) in pairs if f" – {wanted} – " in f" – {names} – "]
     if not found:
-        known = ", ".join(dict.fromkeys(each for each in sections if each is not None))
+        found = [
+            at for at, (names, text) in pairs if " – " in names and wanted in text.splitlines()
+        ]
+    if not found:
+        known = ", ".join(dict.fromkeys(names for names, _ in passages if names))
         raise QvsearchError(f"no passage is in {wanted!r}; there are {known or 'no sections'}")
     return found[0], found[-1] + 1

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qvsearch.duplicates.shots import names_in_shot
 from qvsearch.library.filtering import passing_rows
 from qvsearch.published.library import joined
-from qvsearch.published.schema import STORED
+from qvsearch.published.schema import STORED, item_of
 from qvsearch.published.sql import quoted
 from qvsearch.published.stored_words import COLUMNS
 from qvsearch.retrieval.asked_words import AskedWords
@@ -194,7 +195,7 @@ class Asked:
         return keys
 
     def copies(self) -> pa.Table:
-        """Return rows that have the path or the content of one of the query's files."""
+        """Return rows of the path or the content of the query's files, and those of their shots."""
         segments = [each for term in self.terms for each in term.embedded.term.segments]
         items = {
             number for each in segments for number in self.library.numbers_at(each.item.location)
@@ -203,7 +204,11 @@ class Asked:
             f"content_hash IN ({', '.join(quoted(each.content_hash) for each in segments)})",
             f"item IN ({', '.join(map(str, items))})" if items else "false",
         ]
-        return self.library.table.scan(self.columns, " OR ".join(parts), limit=COPIES)
+        table = self.library.table
+        copies = table.scan(self.columns, " OR ".join(parts), limit=COPIES)
+        files = zip(copies["root"].to_pylist(), copies["path"].to_pylist(), strict=True)
+        shots = {item_of(root, name) for root, path in files for name in names_in_shot(path)}
+        return joined([copies, table.by_items(shots, self.columns)])
 
     def working(self, rows: pa.Table) -> Working:
         """Return rows as a library, ranked by all terms."""

@@ -62,3 +62,17 @@ def test_pages_that_are_not_there_and_places_of_other_kinds_are_errors(read):
         read(lines=[1, 2])
     with pytest.raises(QvsearchError, match=r"start is for a video, and .*is a document"):
         read(start=1.0)
+
+
+@pytest.mark.parametrize("section", ["Tides", "Ports", "Moon", "Tides – End"])
+def test_a_passage_of_several_sections_is_read_by_each_of_them(tmp_path, section):
+    (tmp_path / "files").mkdir()
+    texts = {"Tides": "High water", "Ports": "Brest", "Moon": "Full", "End": "Low water. " * 300}
+    page = "".join(f"<h1>{head}</h1><p>{text}" for head, text in texts.items())
+    (tmp_path / "files" / "a.html").write_text(page)
+    library = make_library(tmp_path / "library", tmp_path / "files")
+    identity = id_at(library, os.fsencode(tmp_path / "files" / "a.html"))
+    with Reader() as reader:
+        wanted = ReadArguments(id=identity, section=section, neighbours=0)
+        contents = reader.read(Shelf([tmp_path / "library"]), wanted, lambda: False)
+    assert [each["section"] for each in contents.record["passages"]] == ["Tides – End"]

@@ -23,7 +23,7 @@ from qvsearch.retrieval.scrolling import hits_one_by_one
 from qvsearch.retrieval.selection import select
 from qvsearch.retrieval.several import Searched
 from qvsearch.retrieval.similar import _files, _stored
-from qvsearch.types import Kind
+from qvsearch.types import Kind, Metadata
 
 ROWS = 3000
 
@@ -266,3 +266,32 @@ def test_the_query_s_own_file_is_first(library, table):
         assert found[0].relevance > 0.99
         shared = {each.segment for each in found} & {each.segment for each in expected}
         assert len(shared) > 15  # baselines of files are of the sample's files, not of all
+
+
+def test_the_other_files_of_the_query_s_shot_are_in_its_hit(library, tmp_path, monkeypatch):
+    """Also if they show something else, and the film lies elsewhere with the same content."""
+    monkeypatch.setattr(published, "WHOLE", 0)
+    vectors = made_vectors(ROWS)
+    still, film = (
+        replace(each, item=replace(each.item, root=b"/media/0", path=name))
+        for each, name in ((row(ROWS), b"IMG_7.HEIC"), (row(ROWS + 1), b"IMG_7.MOV"))
+    )
+    film = replace(film, start=0.0, end=2.9, metadata=Metadata(duration=2.9))
+    shots = Library.create(tmp_path / "library", FINGERPRINT)
+    shots.add_root(b"/media/0")
+    shots.add(
+        [
+            replace(named(each), item=replace(named(each).item, root=b"/media/0"))
+            for each in range(ROWS)
+        ],
+        vectors,
+    )
+    shots.add([still, film], np.stack([-vectors[40], vectors[40]]))
+    shots.commit()
+    table = published_copy(shots, tmp_path / "copy.lance")
+    elsewhere = replace(film, item=replace(film.item, root=b"/elsewhere"))
+    for source in (film, elsewhere):
+        term = EmbeddedTerm(Term("", (), 1.0, (source,)), vectors[40:41])
+        for each in (shots, table):
+            first = select(each, Filters()).best([term], SearchOptions(), reranks=False)[0][0]
+            assert (first.segment, first.duplicates) == (still, (film.item,))
