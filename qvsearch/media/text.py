@@ -106,11 +106,18 @@ def whole(file: BinaryIO, item: Item) -> str:
 def reads_otherwise(file: BinaryIO, item: Item, since: int) -> bool:
     """Return whether version `since` gave other passages for this text.
 
+    Version 4 read the numbers of workbooks as they are stored, not as they are shown.
     Version 3 gave a passage of several sections the name of one, and read no files within others.
     Version 2 read no charts and text boxes of Office files, and all rich text by one encoding.
     Version 1 read all other encodings than Unicode as Western European, and kept noise.
     """
     reader = READERS.get(_suffix(item))
+    if reader == "sheets" and since > 1:
+        from qvsearch.media.office.sheets import has_formats
+
+        if has_formats(file):
+            return True
+        file.seek(0)
     if since == 2:
         from qvsearch.media.office.drawings import has_drawings
 

@@ -3,6 +3,7 @@
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from xml.sax.saxutils import quoteattr
 
 import pytest
 from support import office_files as made
@@ -148,6 +149,10 @@ def test_what_older_versions_read_otherwise_is_reviewed(tmp_path, name):
     if name == "a.docx":
         chunk = {"word/_rels/document.xml.rels": chunked("a.html"), "a.html": EXAMPLES["a.html"]}
         files.append((made.added(EXAMPLES[name], chunk), [True, True, False]))
+    if name == "a.xlsx":
+        amounts = '<cellXfs><xf numFmtId="4"/></cellXfs>'
+        cells = made.row('<c s="0"><v>1234.5</v></c>')
+        files.append((made.xlsx({"A": [cells]}, styles=amounts), [True, True, True]))
     for data, differs in files:
         path.write_bytes(data)
         item = Item(os.fsencode(path), b"", Kind.TEXT, len(data), 0)
@@ -337,6 +342,44 @@ def test_cells_far_to_the_right_and_odd_values(tmp_path):
     )
     found = places(tmp_path, "a.xlsx", made.xlsx({"A": [made.row(cells)]}))
     assert found == [("sheet A", "TRUE | #N/A | x | s")]
+
+
+@pytest.mark.parametrize(
+    ("code", "value", "shown"),  # as Excel shows them, but for signs of currencies and brackets
+    [
+        (4, "1234.5", "1,234.50"),
+        (3, "1200", "1,200"),
+        (9, "0.5", "50%"),
+        (10, "0.125", "12.50%"),
+        (39, "-1234.555", "-1,234.56"),
+        ("000", "7", "007"),
+        ("0.0", "-0.04", "0.0"),
+        ('_-* #,##0.00\\ "€"_-;[Red]-#,##0.00', "1234.5", "1,234.50"),
+        ("[$-407]0.00", "2.345", "2.35"),
+        ("yyyy-mm-dd", "45000", "2023-03-15"),
+        # formats that are not known, and values that are no numbers, stay
+        (0, "1234.5", "1234.5"),
+        ("General", "0.1000000000000001", "0.1"),
+        ("# ?/?", "1.5", "1.5"),
+        ("0.00E+00", "0.000123", "0.000123"),
+        ("#,##0,", "1234567", "1234567"),
+        ("(000) 000-0000", "8001234567", "8001234567"),
+        ("0.00", "1e300", "1e300"),
+        ("0.00", "1e999999999", "1e999999999"),
+        ("0.00", "nan", "nan"),
+        ("0." + 10 * "0", "99999999999999.5", "99999999999999.5000000000"),
+        ("0." + 30 * "0", "1.5", "1.5"),
+        (9_999 * "0", "1.5", "1.5"),
+        ("0.00", "x", "x"),
+    ],
+)
+def test_a_number_is_read_as_its_cell_shows_it(tmp_path, code, value, shown):
+    own = "" if isinstance(code, int) else f'<numFmt numFmtId="200" formatCode={quoteattr(code)}/>'
+    number = code if isinstance(code, int) else 200
+    styles = f'<numFmts>{own}</numFmts><cellXfs><xf/><xf numFmtId="{number}"/></cellXfs>'
+    cells = f'{made.text_cell("a")}<c s="1"><v>{value}</v></c>'
+    data = made.xlsx({"A": [made.row(cells)]}, styles=styles)
+    assert places(tmp_path, "a.xlsx", data) == [("sheet A", f"a | {shown}")]
 
 
 def test_a_page_in_another_encoding(tmp_path):

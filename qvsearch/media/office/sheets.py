@@ -16,7 +16,7 @@ from qvsearch.media.office.contents import MOST_ROWS, Contents, Line, sampled, t
 from qvsearch.media.office.drawings import drawn_lines
 from qvsearch.media.office.ooxml import core_metadata, lines_of
 from qvsearch.media.office.package import Package
-from qvsearch.media.office.sheet_values import DateFormats, shared_strings, value_text
+from qvsearch.media.office.sheet_values import CellFormats, shared_strings, value_text
 from qvsearch.media.office.xml import Attributes, attribute, elements, parse, relation
 
 WORKBOOK = "xl/workbook.xml"
@@ -30,12 +30,11 @@ _COLUMN = re.compile(r"[A-Z]{1,3}")
 def read(file: BinaryIO) -> Contents:
     """Read a workbook; raises MediaError."""
     package = Package(file)
-    related = package.related("").values()
-    place = next((each.target for each in related if each.type == "officeDocument"), WORKBOOK)
+    place = _place(package)
     parts = package.related(place)
     by_type = {each.type: each.target for each in parts.values()}
     strings = shared_strings(package.read(by_type.get("sharedStrings", "")))
-    formats = DateFormats(package.read(by_type.get("styles", "")))
+    formats = CellFormats(package.read(by_type.get("styles", "")))
     sheets = [
         (_section(attributes), part.target)
         for tag, attributes in elements(package.needed(place))
@@ -60,6 +59,19 @@ def read(file: BinaryIO) -> Contents:
     return _with_metadata(package, [flows[number] for number in sorted(flows)], counts)
 
 
+def has_formats(file: BinaryIO) -> bool:
+    """Return whether a workbook shows some numbers otherwise than it stores them."""
+    package = Package(file)
+    parts = package.related(_place(package)).values()
+    styles = next((each.target for each in parts if each.type == "styles"), "")
+    return CellFormats(package.read(styles)).show_others
+
+
+def _place(package: Package) -> str:
+    related = package.related("").values()
+    return next((each.target for each in related if each.type == "officeDocument"), WORKBOOK)
+
+
 def _section(sheet: Attributes) -> str:
     is_hidden = attribute(sheet, "state") in ("hidden", "veryHidden")
     return f"sheet {attribute(sheet, 'name')}" + (" (hidden)" if is_hidden else "")
@@ -75,7 +87,7 @@ def _with_metadata(package: Package, flows: list[list[Line]], counts: list[int])
 
 
 def _rows(
-    data: bytes, strings: Sequence[bytes], formats: DateFormats, most: int
+    data: bytes, strings: Sequence[bytes], formats: CellFormats, most: int
 ) -> tuple[list[list[str]], int]:
     """Return at most about `most` rows of a sheet, evenly, and how many it has."""
     starts = [match.start() for match in _ROW.finditer(data)]
@@ -99,7 +111,7 @@ def _pieces(data: bytes, starts: Sequence[int], most: int) -> Iterator[bytes]:
 class _Cells:
     """Gathers the values of cells by rows."""
 
-    def __init__(self, strings: Sequence[bytes], formats: DateFormats) -> None:
+    def __init__(self, strings: Sequence[bytes], formats: CellFormats) -> None:
         self.rows: list[list[str]] = []
         self._strings, self._formats = strings, formats
         self._type = self._style = ""
@@ -125,8 +137,8 @@ class _Cells:
             self._skipped = False
         if name != "c" or self._value is None or self._column >= MOST_COLUMNS:
             return
-        is_date = self._type == "n" and self._formats.is_date(self._style)
-        text = value_text("".join(self._value), self._type, is_date, self._strings)
+        value = "".join(self._value)
+        text = value_text(value, self._type, self._style, self._formats, self._strings)
         row = self.rows[-1]
         row.extend([""] * (self._column - len(row)))
         row[self._column :] = [text]
