@@ -44,8 +44,10 @@ def number_forms(text: str) -> Forms:
 
 
 def _amounts(whole: str, decimals: str, parts: Phrase) -> Iterator[Phrase]:
-    """Yield other ways to write an amount: with groups or without, and without zeros at its end."""
-    for shown in dict.fromkeys([decimals, decimals.rstrip("0")]):
+    """Yield other ways to write an amount: with groups or without, and 1.5 as 1.50."""
+    for shown in dict.fromkeys(
+        [decimals, decimals.rstrip("0"), decimals and decimals.ljust(2, "0")]
+    ):
         for digits in ((whole,), tuple(_THREES.findall(whole))):
             form = (*digits, *filter(None, [shown]))
             if form != parts:
