@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
     from qvsearch.retrieval.calibration import Level
     from qvsearch.retrieval.scoring import Ranking
+    from qvsearch.retrieval.standing import Standing
     from qvsearch.runtime.several import Lost
     from qvsearch.types import Embedder, Hit, Segment
 
@@ -127,11 +128,7 @@ def explained(
     best = found.rows[0]
     location = segments[best].item.location
     relevance = relevance_of(float(ranking.evidence[best]))
-    hidden = (
-        # a document may have other pages that pass a filter, or come nearer to passing it
-        *min((hidden_by(segments[row], options.filters) for row in found.rows), key=len),
-        *hidden_by_words(found.library, ranking.terms[0].term.asked, found.rows),
-    )
+    hidden = () if found.passes else _hidden_by(found, options)
     leader = None
     if not hidden and found.first >= options.least_best:
         leader = _leader(found.hits(), location)
@@ -214,6 +211,15 @@ def explained_in(
         folded_into=None if is_hit else leader,
         library=chosen.library.folder,
     )
+
+
+def _hidden_by(found: Standing, options: SearchOptions) -> tuple[str, ...]:
+    """Return why no row of a file passes."""
+    segments, asked = found.library.segments, found.ranking.terms[0].term.asked
+    # a document may have other pages that come nearer to passing a filter
+    filters = min((hidden_by(segments[row], options.filters) for row in found.rows), key=len)
+    why = (*filters, *hidden_by_words(found.library, asked, found.rows))
+    return why or ("--page: the words are on other pages",)
 
 
 def _best_first(files: Iterable[tuple[bytes, float]]) -> dict[bytes, float]:

@@ -17,7 +17,7 @@ from qvsearch.retrieval.first_pass import may_lack, rank_all, rankings
 from qvsearch.retrieval.hits import best_hits, hits_in_turn, listed, listed_in_turn
 from qvsearch.retrieval.options import browsing_order, count_of, least_evidence
 from qvsearch.retrieval.snippets import with_snippet
-from qvsearch.retrieval.word_ranking import allowed_by_words
+from qvsearch.retrieval.wanted_pages import allowed_in, reaching
 from qvsearch.types import Kind
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def select(library: Library, filters: Filters) -> Selection:
         from qvsearch.retrieval.table_search import select_in_table  # not needed by libraries
 
         return select_in_table(library, filters)
-    return Selected(library, allowed_rows(library, filters), filters.pages)
+    return Selected(library, allowed_rows(library, filters), filters)
 
 
 def allowed_rows(library: Library, filters: Filters) -> NDArray[np.bool_]:
@@ -100,18 +100,23 @@ def check_filled(library: Library) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The rows of the mask (size,) of a library whose vectors are at hand.
-
-    `pages` are the first and last page of documents that may be shown, None for all.
-    """
+    """The rows of the mask (size,), which pass the filters, of a library with vectors at hand."""
 
     library: Library
     mask: NDArray[np.bool_]
-    pages: tuple[int, int] | None
+    filters: Filters
 
     def __bool__(self) -> bool:
         """Return whether any row may be a hit."""
-        return bool(self.mask.any())
+        return bool(self.mask.any()) or self._has_pages
+
+    @property
+    def _has_pages(self) -> bool:
+        """Whether a document that passes has a wanted page, which needs no row of its own."""
+        filters = reaching(self.filters)
+        if filters.pages is None:
+            return False
+        return bool(passing_rows(self.library.columns, filters).any())
 
     def best(
         self, terms: Sequence[EmbeddedTerm], options: SearchOptions, *, reranks: bool
@@ -119,7 +124,7 @@ class Selected:
         """Return the best hits of one query in one list or one for each kind."""
         least = least_evidence(options, reranks=reranks)
         count = count_of(options, self.library.size, reranks=reranks)
-        mask = self._with_words(terms)
+        mask = allowed_in(self.library, self.mask, self.filters, terms[0].term)
         masks = self._masks(mask, by_kind=options.by_kind)
         blocks: list[list[Hit]] = []
         matches = None
@@ -142,14 +147,9 @@ class Selected:
         if matches is None:
             return blocks
         return [
-            [with_snippet(self.library, hit, matches, self.pages) for hit in block]
+            [with_snippet(self.library, hit, matches, self.filters.pages) for hit in block]
             for block in blocks
         ]
-
-    def _with_words(self, terms: Sequence[EmbeddedTerm]) -> NDArray[np.bool_]:
-        """Return the mask of rows that also have the phrases of a query."""
-        by_words = allowed_by_words(self.library, terms[0].term.asked)
-        return self.mask if by_words is None else self.mask & by_words
 
     def first(self, options: SearchOptions) -> list[list[Hit]]:
         """Return the first files without a query, in one list or one for each kind."""
@@ -159,13 +159,13 @@ class Selected:
 
     def best_in_turn(self, terms: Sequence[EmbeddedTerm], options: SearchOptions) -> Iterator[Hit]:
         """Yield the relevant hits of one query without an end; all ranks are 0."""
-        mask = self._with_words(terms)
+        mask = allowed_in(self.library, self.mask, self.filters, terms[0].term)
         least, ranking = evidence_of(options.least), rank_all(self.library, terms, mask)
         hits = hits_in_turn(self.library, ranking, mask, least=least, dedupe=options.dedupe)
         matches = ranking.terms[0].matches
         if matches is None:
             return hits
-        return (with_snippet(self.library, hit, matches, self.pages) for hit in hits)
+        return (with_snippet(self.library, hit, matches, self.filters.pages) for hit in hits)
 
     def all_in_turn(self, sort: Sort) -> Iterator[Hit]:
         """Yield the files without a query and without an end; all ranks are 0."""

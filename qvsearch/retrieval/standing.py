@@ -16,11 +16,9 @@ from qvsearch.retrieval.hits import best_hits, best_rows
 from qvsearch.retrieval.query import read_terms
 from qvsearch.retrieval.scoring import embed_terms
 from qvsearch.retrieval.selection import allowed_rows, check_filled, select
-from qvsearch.retrieval.word_ranking import allowed_by_words
+from qvsearch.retrieval.wanted_pages import allowed_in
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from qvsearch.library.library import Library
     from qvsearch.published.library import PublishedLibrary
     from qvsearch.retrieval.joined_words import JoinedWords
@@ -36,14 +34,15 @@ SAME = 1e-4  # evidence of one row, computed in two ways, differs by less
 class Standing:
     """The rows of a file in `library`, those that pass the filters first, and how they rank.
 
-    `rank` counts from 1 among the `files` that pass the filters; a file that does not has the rank
-    that it would have. `first` is the relevance of the best one that passes, 0 if there is none.
-    `hits` returns those of the search.
+    `passes` is true if any does. `rank` counts from 1 among the `files` that pass the filters; a
+    file that does not has the rank that it would have. `first` is the relevance of the best one
+    that passes, 0 if there is none. `hits` returns those of the search.
     """
 
     library: Library
     ranking: Ranking
     rows: list[int]
+    passes: bool
     rank: int
     files: int
     first: float
@@ -75,7 +74,8 @@ def standing(
     if not rows:
         return None
     terms = embedded()
-    allowed = allowed_in(library, terms, options)
+    mask = allowed_rows(library, options.filters)
+    allowed = allowed_in(library, mask, options.filters, terms[0].term)
     ranked = allowed.copy()
     ranked[rows] = True
     ranking = rank_all(library, terms, ranked)
@@ -88,20 +88,12 @@ def standing(
         library,
         ranking,
         rows,
+        passes=bool(allowed[rows[0]]),
         rank=1 + sum((-float(ranking.evidence[row]), row) < own for row in others),
         files=len(others),
         first=relevance_of(float(ranking.evidence[others[0]])) if others else 0.0,
         hits=lambda: best_hits(library, ranking, allowed, top, least=least, dedupe=options.dedupe),
     )
-
-
-def allowed_in(
-    library: Library, terms: Sequence[EmbeddedTerm], options: SearchOptions
-) -> NDArray[np.bool_]:
-    """Return the mask (size,) of rows that pass the filters and have the phrases of a query."""
-    allowed = allowed_rows(library, options.filters)
-    by_words = allowed_by_words(library, terms[0].term.asked)
-    return allowed if by_words is None else allowed & by_words
 
 
 def _in_table(
@@ -131,6 +123,7 @@ def _in_table(
         working.library,
         working.ranking,
         rows,
+        passes=bool(working.mask[rows[0]]),
         # its own evidence is computed in another order of additions
         rank=1 + int(np.count_nonzero(files > evidence[rows[0]] + SAME)),
         files=len(files),
@@ -153,7 +146,8 @@ def relevances(
     terms = embed_terms(read_terms(query, library.fingerprint.decode_options, among), load)
     if is_large_table(library):
         return _relevances_in_table(library, terms, options)
-    allowed = allowed_in(library, terms, options)
+    mask = allowed_rows(library, options.filters)
+    allowed = allowed_in(library, mask, options.filters, terms[0].term)
     ranking = rank_all(library, terms, allowed)
     rows = np.array(list(best_rows(library, ranking, allowed, -np.inf)), np.int64)
     locations = library.columns.locations(rows)

@@ -7,13 +7,14 @@ several terms the best rows of each, and of all together, are scored by all term
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qvsearch.duplicates.shots import names_in_shot
 from qvsearch.library.filtering import passing_rows
+from qvsearch.published.filters import where_of
 from qvsearch.published.library import joined
 from qvsearch.published.schema import STORED, item_of
 from qvsearch.published.sql import quoted
@@ -30,6 +31,7 @@ from qvsearch.retrieval.scoring import (
 )
 from qvsearch.retrieval.table_levels import Found, LeveledTerm, best_of_kind, leveled
 from qvsearch.retrieval.table_words import Narrowed, narrowed, words_in_table
+from qvsearch.retrieval.wanted_pages import on_pages
 from qvsearch.retrieval.word_ranking import MOST, ranked_by, with_matches, written_rows
 from qvsearch.types import Kind
 
@@ -71,13 +73,14 @@ class Asked:
     """A query's terms with their levels, and the rows that it may find: as SQL and as filters.
 
     `words` are the rows that have its words, None if it has none; `files` those that have its
-    phrases.
+    phrases. `words_where` also passes rows of earlier pages than the wanted ones.
     """
 
     library: PublishedLibrary
     terms: Sequence[LeveledTerm]
     filters: Filters
     where: str | None
+    words_where: str | None
     exact: bool
     words: TableWords | None
     files: Narrowed
@@ -108,7 +111,7 @@ class Asked:
         """Return what `TableWords.best` does, of kinds: rows that may count because of words."""
         if self.words is None:
             return np.empty(0, np.int64), np.empty(0, np.float32), -np.inf
-        where, some = self.where, sorted(codes)
+        where, some = self.words_where, sorted(codes)
         if len(some) < len(Kind):
             kinds = f"kind IN ({', '.join(map(str, some))})"
             where = kinds if where is None else f"({where}) AND {kinds}"
@@ -213,9 +216,12 @@ class Asked:
     def working(self, rows: pa.Table) -> Working:
         """Return rows as a library, ranked by all terms."""
         library = self.library.gathered(rows)
-        mask = passing_rows(library.columns, self.filters) & self.files.passes(library.items)
+        rest = replace(self.filters, pages=None)
+        mask = passing_rows(library.columns, rest) & self.files.passes(library.items)
         mask &= written_rows(library, self.terms[0].embedded.term.asked)
         found = None if self.words is None else self.words.among(library)
+        if self.filters.pages is not None:
+            mask = on_pages(library, mask, self.filters.pages, found)
         if self.is_by_words and found is not None:
             ranking = ranked_by(library, self.terms[0].embedded, found)
             return Working(rows, library, mask, ranking)
@@ -251,7 +257,12 @@ def asked_in(
     found = None
     if there and words.sought:
         found = words_in_table(library, words) if among is None else among.in_table(library, words)
-    return Asked(library, levels, filters, files.where(where), exact, found, files)
+    earlier = where
+    if filters.pages is not None:
+        places = {name: library.place(name) for name in library.names}
+        earlier = where_of(replace(filters, pages=(1, filters.pages[1])), places)
+    conditions = files.where(where), files.where(earlier)
+    return Asked(library, levels, filters, *conditions, exact, found, files)
 
 
 def _scored(library: Library, leveled: LeveledTerm) -> ScoredTerm:

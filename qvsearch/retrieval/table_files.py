@@ -97,7 +97,7 @@ def _by_words(asked: Asked) -> tuple[NDArray[np.int64], Vectors]:
     """Return the files (n,) of rows that count because of their words, and their evidence (n,)."""
     ids, evidence, _ = asked.by_words(len(asked.library), KIND_CODES.values())
     table = asked.library.table
-    if asked.is_by_words:
+    if asked.is_by_words and asked.filters.pages is None:
         return table.by_ids(ids, ["item"])["item"].to_numpy(), evidence
     working = asked.working(table.by_ids(ids, asked.columns))
-    return working.library.items, working.ranking.evidence
+    return working.library.items[working.mask], working.ranking.evidence[working.mask]

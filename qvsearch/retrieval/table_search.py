@@ -24,6 +24,7 @@ from qvsearch.retrieval.options import browsing_order, count_of, least_evidence
 from qvsearch.retrieval.snippets import with_snippet
 from qvsearch.retrieval.table_candidates import asked_in
 from qvsearch.retrieval.table_files import locations
+from qvsearch.retrieval.wanted_pages import reaching
 from qvsearch.types import KIND_CODES, Kind
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class TableSelection:
 
     def __bool__(self) -> bool:
         """Return whether any row may be a hit."""
-        return _any(self.library, self.where)
+        return _any(self.library, where_in(self.library, reaching(self.filters)))
 
     def best(
         self, terms: Sequence[EmbeddedTerm], options: SearchOptions, *, reranks: bool

@@ -123,7 +123,7 @@ def words_in(library: Library, found: Matches, row: int) -> tuple[str, ...]:
     return tuple(" ".join(each) for each in ordered if has(each))
 
 
-def _matches_of(library: Library, term: Term) -> Matches:
+def matches_of(library: Library, term: Term) -> Matches:
     """Return the rows of a library that have some words of a term, among all that are searched."""
     if term.among is None:
         return matches_in(library, term.asked)
@@ -133,7 +133,7 @@ def _matches_of(library: Library, term: Term) -> Matches:
 def rank_by_words(library: Library, term: EmbeddedTerm) -> Ranking:
     """Rank rows by their words alone; raises QvsearchError as `has_words` does."""
     has_words(library, term.term.asked)
-    return ranked_by(library, term, _matches_of(library, term.term))
+    return ranked_by(library, term, matches_of(library, term.term))
 
 
 def ranked_by(library: Library, term: EmbeddedTerm, found: Matches) -> Ranking:
@@ -152,7 +152,7 @@ def with_words(
     term = ranking.terms[0].term
     if not term.asked.sought or not has_words(library, term.asked):
         return ranking
-    return with_matches(library, ranking, _matches_of(library, term), mask)
+    return with_matches(library, ranking, matches_of(library, term), mask)
 
 
 def with_matches(

@@ -24,7 +24,7 @@ from qvsearch.library.names import library_folder
 from qvsearch.library.tokens import tokens
 from qvsearch.mcp.searching import _hints
 from qvsearch.models.prompt import DOCUMENT_INSTRUCTION
-from qvsearch.paged_text import PageText, paged_text
+from qvsearch.paged_text import PageText, page_texts, paged_text
 from qvsearch.published import library as published
 from qvsearch.published import upkeep
 from qvsearch.published.address import read_address
@@ -232,6 +232,28 @@ def test_numbers_and_phrases_decide_as_in_a_library(library, small, table, embed
         asked = parse_query(query, by=by)
         hits = check_alike(library, each, asked, embedder, min_relevance=0, top=50)
         assert hits[0].relevance > 0.3
+
+
+@pytest.mark.parametrize("by", [By.BOTH, By.WORDS])
+@pytest.mark.parametrize("page", ["2", "12", "11-12", "13"])
+def test_words_on_pages_without_a_row_are_found_as_in_a_library(
+    library, small, table, embedder, page, by
+):
+    filters = parse_filters(page=page)
+    first, last = filters.pages
+    books = [row for row in library.segments if library.columns.pages[row] in (first, first - 1)]
+    texts = [
+        each.text
+        for row in books
+        for each in page_texts(library.words.text(row), library.segments[row].page)
+        if each.page == first
+    ]
+    for words in texts:
+        query = parse_query(" ".join(words.split()[:2]), by=by)
+        for each in (small, table):
+            hits = check_alike(library, each, query, embedder, min_relevance=0, filters=filters)
+            assert {hit.segment.page for hit in hits} <= set(range(first, last + 1))
+            assert hits or by is By.BOTH
 
 
 @pytest.mark.parametrize("most", [2000, 20])
