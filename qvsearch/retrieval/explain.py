@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qvsearch.files import is_below
 from qvsearch.library.aliases import aliases
-from qvsearch.library.filtering import hidden_by
+from qvsearch.library.filtering import FILTERS, hidden_by
 from qvsearch.library.names import option
 from qvsearch.library.rules import left_out, scans_of
 from qvsearch.media.kind_at import kind_at
@@ -219,7 +219,9 @@ def _hidden_by(found: Standing, options: SearchOptions) -> tuple[str, ...]:
     # a document may have other pages that come nearer to passing a filter
     filters = min((hidden_by(segments[row], options.filters) for row in found.rows), key=len)
     why = (*filters, *hidden_by_words(found.library, asked, found.rows))
-    return why or ("--page: the words are on other pages",)
+    if why or options.filters.pages is None:
+        return why
+    return (f"--page {FILTERS['pages'].value(options.filters.pages)}: its words are on others",)
 
 
 def _best_first(files: Iterable[tuple[bytes, float]]) -> dict[bytes, float]:
