@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from qvsearch.library.library import Library
 
 HASH_THREADS = 4  # enough to keep a disk busy
+_VIEWS = re.compile(rb'"imageViews"\s*:\s*"\d*"')  # Takeout counts them anew for each album
 HASHED_AHEAD = 32  # files; reading them hides behind decoding
 
 Content = tuple[Kind, str]  # the kind and the hash: each kind decodes the same bytes differently
@@ -63,13 +65,13 @@ def said_beside(item: Item) -> str:
     """Return a hash of the files beside a file that complete it; empty without any."""
     if item.kind is Kind.TEXT:
         return ""
-    contents = list(companions(item.location))
+    contents = [_VIEWS.sub(b"", each) for each in companions(item.location)]
     if item.kind is Kind.VIDEO:
         for path in subtitles.files_beside(item.location):
             with suppress(OSError):  # the decoder passes over it, too
                 contents.append(read_start(path, subtitles.MOST_BYTES))
-    digests = [hashlib.sha256(each).digest() for each in contents]
-    return hashlib.sha256(b"".join(digests)).hexdigest() if any(contents) else ""
+    digests = [hashlib.sha256(each).digest() for each in filter(None, contents)]
+    return hashlib.sha256(b"".join(digests)).hexdigest() if digests else ""
 
 
 def copies(items: Sequence[Item], known: Iterable[Segment]) -> dict[bytes, Content]:

@@ -64,9 +64,9 @@ NO_READING = Reading(installed=False, read=0, waiting=0, languages=())
 
 def reading(library: Library) -> Reading:
     """Return how far the words in a library's pictures are read."""
-    installed, read = ocr.is_installed(), sum(len(rows) for rows in _rows_read(library).values())
-    waiting = len(pictures_to_read(library))
-    return Reading(installed, read, waiting, ocr.LANGUAGES if installed else ())
+    installed, waiting = ocr.is_installed(), pictures_to_read(library)
+    read = set[int]().union(*_rows_read(library).values()).difference(waiting)
+    return Reading(installed, len(read), len(waiting), ocr.LANGUAGES if installed else ())
 
 
 def pictures_to_read(library: Library, paths: Iterable[bytes] | None = None) -> list[int]:

@@ -87,7 +87,11 @@ def as_written(text: str) -> re.Pattern[str] | None:
     parts = _BETWEEN_WORDS.split(written.strip())
     if not (_uses(_characters("".join(parts))) >= _DIVIDES).any():
         return None
-    whole = rf"[\s_{re.escape(_HYPHENS)}]+".join(map(_with_alike, parts))
+    whole = _with_alike(parts[0])
+    for before, part in pairwise(parts):
+        # only between words: beside a hyphen it could take this one, too, in very many ways
+        is_between = before[-1:].isalnum() and part[:1].isalnum()
+        whole += (rf"[\s_{re.escape(_HYPHENS)}]+" if is_between else r"\s+") + _with_alike(part)
     if re.match(_WORD, whole):  # no longer word ends so; a search begins fast with a character
         whole = f"{whole[0]}(?<!{_WORD}{whole[0]}){whole[1:]}"
     return re.compile(whole + rf"(?!{_WORD})" * bool(re.match(_WORD, parts[-1][-1])))

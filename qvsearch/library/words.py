@@ -73,6 +73,10 @@ class Words:
         """Return the same words, with other forms of some phrases."""
         return Words(self._sources, self._live, forms)
 
+    def ways(self, words: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+        """Return a phrase and its other forms."""
+        return (words, *self._forms.get(words, ()))
+
     def postings(self, token: str) -> tuple[Rows, Counts]:
         """Return the live rows (k,) that have a token, and how often each has it (k,)."""
         rows, counts = self._joined([each.postings(token) for each in self._sources])

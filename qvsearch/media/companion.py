@@ -49,8 +49,8 @@ def completed(metadata: Metadata, item: Item) -> Metadata:
     """Return the metadata of a picture or video, completed from its companions.
 
     An XMP file was written later than the file itself and replaces its values; IMG.jpg.xmp replaces
-    those of IMG.xmp. A JSON file, and
-    then the name, adds only missing values. `taken_from` is the source of the date.
+    those of IMG.xmp. A JSON file, and then the name, adds only missing values. `taken_from` is the
+    source of the date.
     """
     if item.kind is Kind.TEXT:
         return metadata

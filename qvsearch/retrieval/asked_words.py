@@ -43,8 +43,9 @@ class Quote:
         """Return the range of the quote in a text, given that of its words; None without signs."""
         if self.pattern is None:
             return start, end
-        own = self.text.strip()
-        places = located(own)
+        own = with_signs(self.text).strip()
+        if not (places := located(own)):
+            return None
         start, end = start - places[0][1], end + len(own) - places[-1][2]
         has_signs = start >= 0 and self.pattern.fullmatch(with_signs(text[start:end]))
         return (start, end) if has_signs else None

@@ -180,10 +180,14 @@ def _within_pages(
     total = sum(weights.values())
     rows = words.read_by(PAGES)
     rows = rows[has[rows] > LEAST_COVERAGE * total] if len(found) > 1 else rows[:0]
+    written = {each: [f" {' '.join(way)} " for way in words.ways(each)] for each in found}
     for row in rows[np.argsort(-has[rows], kind="stable")[:MOST_PAGED]].tolist():
         pages = [f" {' '.join(tokens(text))} " for _, text in page_texts(words.text(row) or "", 0)]
         names = {each for each, numbers in named.items() if files[row] in numbers}
-        here = [names | {each for each in found if f" {' '.join(each)} " in page} for page in pages]
+        here = [
+            names | {each for each in found if any(map(page.__contains__, written[each]))}
+            for page in pages
+        ]
         shown = {each for page in here for each in page}
         most = max(sum(weights[each] for each in page) for page in here)
         has[row] += most - sum(weights[each] for each in shown)

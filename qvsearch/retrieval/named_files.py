@@ -45,6 +45,8 @@ class Having:
 
 def are_among(numbers: Files, some: Files) -> NDArray[np.bool_]:
     """Return which numbers (k,) are among some (n,), ascending: faster than `np.isin` for few."""
+    if not len(some):
+        return np.zeros(len(numbers), np.bool_)
     places = np.searchsorted(some, numbers)
     among: NDArray[np.bool_] = np.append(some, -1)[places] == numbers
     return among

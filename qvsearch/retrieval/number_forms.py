@@ -20,7 +20,7 @@ _WRITTEN = re.compile(
     rf"(?<![0-9A-Za-z])(?:{_IBAN}|[0-9A-Za-z]+(?:(?:[-_/:#.,'’]|(?<=\d)\s(?=\d))[0-9A-Za-z]+)*)(?![0-9A-Za-z])"
 )
 _DECIMALS = r"(?:[.,](\d\d?))?"
-_GROUPED = re.compile(rf"(\d{{1,3}}(?:[.,'’\s]\d{{3}})+){_DECIMALS}")  # noqa: RUF001
+_GROUPED = re.compile(rf"(\d{{1,3}}(?:[.,'’\s]\d{{3}}){{1,4}}){_DECIMALS}")  # noqa: RUF001
 _WHOLE = re.compile(rf"([1-9]\d{{3,11}}){_DECIMALS}")
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _THREES = re.compile(r"\d{1,3}(?=(?:\d{3})*$)")

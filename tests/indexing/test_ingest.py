@@ -193,6 +193,14 @@ def test_moved_photos_with_metadata_beside_them_cost_no_embedding(bench):
     }
 
 
+def test_a_copy_in_an_album_of_takeout_costs_no_embedding(bench):
+    for album, views in (("2024", 3), ("Rome", 8)):
+        picture(bench.root / album / "a.png", 3)
+        (bench.root / album / "a.png.json").write_text(f'{{"title": "a", "imageViews": "{views}"}}')
+    (bench.root / "Rome" / "other.xmp").write_text(RATED % 1)
+    assert bench.index().reused == 1
+
+
 def test_copies_of_a_film_have_the_subtitles_beside_each(bench):
     cue = "1\n00:00:00,000 --> 00:00:01,000\n%s\n"
     for name, words in (("a", "burgundy"), ("b", "aquamarine"), ("c", "burgundy")):

@@ -91,7 +91,7 @@ def test_words_of_pages_between_the_indexed_ones_are_found_on_their_page(tmp_pat
 
 
 def test_words_on_several_pages_are_no_answer_together(tmp_path):
-    told = {1: "a quokka", 21: "the zither", 22: "an ocelot", 50: "an ocelot and the zither"}
+    told = {1: "a quokka", 21: "the zither", 22: "an ocelot wifi6", 50: "an ocelot and the zither"}
     last = {21: "gazelle", 22: "", 50: ""}
     assert {2, 22} & set(chosen_pages(403)) == set()
 
@@ -108,6 +108,8 @@ def test_words_on_several_pages_are_no_answer_together(tmp_path):
         ('zither "an ocelot"', {21: 0.5, 49: 1}),
         ("zither gazelle", {21: 1, 49: 0.45}),
         ("yearbook quokka", {1: 1}),
+        ("zither wi-fi6", {21: 0.7, 49: 0.3}),
+        ("ocelot wi-fi6", {21: 1, 49: 0.3}),
         ("zither ocelot plumber", {21: 0.6, 49: 0.6}),
     ):
         found = matches_in(library, asked_words(text))

@@ -296,6 +296,7 @@ SIGNS = {
     b"c#.txt": "C# with ASP.NET",
     b"vitamin.txt": "vitamin C, in a net of lemons, 110% of it; at 4 o'clock, 20 to 1 as t is",
     b"bill.txt": "AT&T asks for US$4.20, 10 % off; balance \u2212\u202f7, then \u22121",
+    b"oven.txt": "180 \u00b0C; " + "- " * 20_000 + " _ " * 20_000 + "x x" + "-" * 20_000,
     b"speech.txt": "He doesn\u2019t say: \u201cwell\u2011\nknown\u201d",
 }
 
@@ -317,6 +318,9 @@ SIGNS = {
         ("well-known", [b"speech.txt"]),
         ("well known", [b"speech.txt"]),
         ("c++11-and", []),
+        ("\u2103", [b"oven.txt"]),
+        ("180 \u2103", [b"oven.txt"]),
+        ("- - - x", []),
         ("THE_STL", [b"c++.txt"]),
         ("c++.txt", [b"c++.txt"]),
         ("sign/c#", [b"c#.txt"]),

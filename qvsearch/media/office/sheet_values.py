@@ -68,32 +68,38 @@ def _is_date(code: str) -> bool:
 
 @lru_cache(STYLES)
 def _digits(code: str) -> re.Match[str] | None:
-    """Return the part of a format's code that has its digits, if these are fixed."""
-    plain = _WIDTH.sub("", _QUOTED.sub("", code.partition(";")[0]))
-    return None if re.search("[?/@eyd]", plain.lower()) else _DIGITS.search(plain)
+    """Return the part of a format's code that has its digits, if these are fixed, for all numbers.
+
+    What is in quotes or brackets is not in the string of the match.
+    """
+    first = code.partition(";")[0]
+    plain = _WIDTH.sub("", _QUOTED.sub("", first))
+    is_other = re.search("[?/@eyd]", plain.lower()) or re.search(r"\[[<>=]", first)
+    return None if is_other else _DIGITS.search(plain)
 
 
 def _shown(value: str, code: str) -> str:
-    """Return a number as a format shows it, without what is neither digit, sign nor percent."""
+    """Return a number as a format shows it, without texts and signs of currencies."""
     digits = _digits(code)
     try:
         number = Decimal(value)
-        if digits is None or not number.is_finite() or abs(number) >= LARGEST:
+        if digits is None or "_" in value or not number.is_finite() or abs(number) >= LARGEST:
             return _shortened(value)
     except ArithmeticError:  # no number, or too large a one
         return value
-    percent = "%" if "%" in code.partition(";")[0] else ""
+    percent = "%" if "%" in digits.string else ""
     number = number.scaleb(2) if percent else number
     rounded = number.quantize(Decimal(1).scaleb(-len(digits["decimals"] or "")), ROUND_HALF_UP)
-    if "," in digits["whole"]:
-        return f"{rounded:,f}{percent}"
-    whole, point, decimals = f"{rounded.copy_abs():f}".partition(".")
     sign = "-" if rounded < 0 else ""
+    if "," in digits["whole"]:
+        return f"{sign}{rounded.copy_abs():,f}{percent}"
+    whole, point, decimals = f"{rounded.copy_abs():f}".partition(".")
     return f"{sign}{whole.zfill(digits['whole'].count('0'))}{point}{decimals}{percent}"
 
 
 def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isascii() and text[:9].isdecimal() else -1
+    is_number = text is not None and len(text) < 10 and text.isascii() and text.isdecimal()
+    return int(text) if text is not None and is_number else -1
 
 
 def shared_strings(data: bytes) -> Sequence[bytes]:
