@@ -140,7 +140,7 @@ def opened(place):
     return reopened(Path(place.uri), {"anna/Archive": ROOT})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small(place):
     return opened(place)
 
@@ -154,7 +154,7 @@ class LargeTable(published.PublishedLibrary):
         raise AssertionError("all rows are read")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def table(place):
     """The same as a large table."""
     found = opened(place)
