@@ -45,26 +45,26 @@ def allowed_by_words(library: Library, asked: AskedWords) -> NDArray[np.bool_] |
     return mask & _written(library, found)
 
 
-class _Having(NamedTuple):
+class _Quoted(NamedTuple):
     """The rows that have a quote, and others that have its words with other signs."""
 
     rows: Rows
     others: Rows
 
 
-def _rows_with(library: Library, quote: Quote, mask: NDArray[np.bool_]) -> _Having:
+def _rows_with(library: Library, quote: Quote, mask: NDArray[np.bool_]) -> _Quoted:
     """Return the rows of a mask that have a quote; the texts of those with its words are read."""
     rows = np.sort(postings_of(library.words, quote.phrase)[0])
     rows = rows[mask[rows]]
     if quote.pattern is None:
-        return _Having(rows, rows[:0])
+        return _Quoted(rows, rows[:0])
     words, numbers = library.words, rows.tolist()
     segments = zip(library.segments.stream(numbers), map(words.text, numbers), strict=True)
     have = have_signs(quote.pattern, (replace(each, words=text) for each, text in segments))
-    return _Having(rows[have], rows[~have])
+    return _Quoted(rows[have], rows[~have])
 
 
-def _written(library: Library, found: Sequence[_Having]) -> NDArray[np.bool_]:
+def _written(library: Library, found: Sequence[_Quoted]) -> NDArray[np.bool_]:
     """Return the mask (size,) without rows that have the words of quotes, but no quote."""
     mask = np.ones(library.size, np.bool_)
     for _, others in found:
